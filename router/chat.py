@@ -172,12 +172,15 @@ class Caller:
 
 def parse(raw: bytes) -> ChatRequest:
     """Parse a body; InvalidRequest where it is no chat request or could be read in two ways."""
-    tree = _decoded(raw)
+    tree = decoded(raw)
     body = _typed(tree)
     _refuse_steering(tree)
     if body.stream_options and not body.stream:
         raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
-    fields = {name for name, value in tree.items() if value is not None}
+    fields = {_outer(name) for name, value in tree.items() if value is not None}
+    # A tool that is no function runs on the vendor's side: a knob of its own.
+    if any(tool.get("type") != "function" for tool in body.tools or ()):
+        fields.add("unknown")
     fields |= _inner_keys(tree["messages"])
     kinds, needs = _parts(tree["messages"])
     thinking = _thinking(body)
@@ -224,6 +227,8 @@ def facts_of(chat: ChatRequest, caller: Caller, policy: Policy) -> Facts:
         values["request.thinking"] = chat.thinking
     if chat.max_output is not None:
         values["request.max_output"] = chat.max_output
+    if chat.answers > 1:
+        values["request.n"] = chat.answers
     values |= key_facts(caller.key)
     values |= _declared(chat, caller, policy)
     values |= _sticky(chat, caller)
@@ -246,7 +251,8 @@ def key_facts(key: Key) -> dict[str, Value]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _decoded(raw: bytes) -> Tree:
+def decoded(raw: bytes) -> Tree:
+    """Return the JSON object of a body; InvalidRequest where it is none, or has a key twice."""
     try:
         tree = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -306,6 +312,11 @@ def _content_parts(messages: list[Tree]) -> Iterator[tuple[str, Tree]]:
         if isinstance(content, list):
             for j, part in enumerate(content):
                 yield f"messages[{i}].content[{j}]", part
+
+
+def _outer(name: str) -> str:
+    """Return a top-level field's name; a dot would make it look like an inner one."""
+    return "unknown" if "." in name else name
 
 
 def _inner_keys(messages: list[Tree]) -> set[str]:

@@ -12,8 +12,6 @@
     ├── ModelNotFound          404
     ├── MethodNotAllowed       405
     ├── RequestTooLarge        413
-    ├── RateLimited            429
-    ├── BudgetExceeded         429
     ├── InternalError          500  our own fault
     ├── UpstreamError          502
     ├── NoCapacity             503
@@ -150,24 +148,6 @@ class RequestTooLarge(ApiError):
     type = "invalid_request_error"
     code = "request_too_large"
     retryable = None
-
-
-class RateLimited(ApiError):
-    """A rate limit of this key, user or target is reached."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "rate_limit_exceeded"
-    retryable = None
-
-
-class BudgetExceeded(ApiError):
-    """A budget is used up; waiting seconds does not help."""
-
-    status = 429
-    type = "insufficient_quota"
-    code = "budget_exceeded"
-    retryable = False
 
 
 class InternalError(ApiError):

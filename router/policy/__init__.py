@@ -7,5 +7,5 @@ dialects    what each upstream dialect takes        rules      forbid, prefer, r
 document    a whole policy                          state, keys
 label → shaping → removal → ordering, put together by `decide`
 decision    the result                              account    the result as JSON, and back
-whynot      the smallest change that would let a target in
+whynot      the smallest change that would let a target in, tried over `alternatives`
 """

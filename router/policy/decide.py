@@ -9,11 +9,10 @@ This package knows no clock, no chance, no log and no I/O: what it reads is its 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.errors import (
     ApiError,
-    BudgetExceeded,
     ContextLengthExceeded,
     ModelNotFound,
     NoCapacity,
@@ -46,13 +45,12 @@ ENGINE_REVISION = "1"
 # What is found on the way, or target by target.
 UNDETERMINED: dict[str, Value] = {name: UNKNOWN for name, spec in SPECS.items() if not spec.given}
 
-REFUSALS: dict[Stage, type[ApiError]] = {
+REFUSALS: Final[dict[Stage, type[ApiError]]] = {
     Stage.MODEL: ModelNotFound,
     Stage.CLEARANCE: PolicyRefused,
     Stage.CAPABILITY: UnsupportedCapability,
     Stage.CONTEXT: ContextLengthExceeded,
     Stage.FORBID: PolicyRefused,
-    Stage.BUDGET: BudgetExceeded,
     Stage.STATE: NoCapacity,
 }
 

@@ -21,7 +21,6 @@ class Stage(StrEnum):
     CAPABILITY = "capability"
     CONTEXT = "context"
     FORBID = "forbid"
-    BUDGET = "budget"
     STATE = "state"
 
 

@@ -68,7 +68,8 @@ DROPPABLE: Final = frozenset(
 COMMON: Final = frozenset(
     """
     messages model max_completion_tokens max_tokens modalities n parallel_tool_calls
-    presence_penalty response_format seed stop stream stream_options temperature tool_choice tools top_p
+    presence_penalty response_format seed stop stream stream_options temperature tool_choice tools
+    top_p
     """.split()
 )
 
@@ -88,6 +89,9 @@ DIALECTS: Final[dict[str, Dialect]] = {
         | QWEN_FIELDS
         | {"frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "reasoning_effort"},
     ),
+    # tool_choice: "required" is refused while thinking, which is on by default, and by older models
+    # always: https://github.com/QwenLM/qwen-code/issues/7659. So is a named tool while thinking;
+    # the dialect's module switches thinking off for it where it was not asked for.
     "dashscope": Dialect(
         takes=COMMON | QWEN_FIELDS | {"logprobs", "top_logprobs"},
         lacks=frozenset({"tool_choice_required", "json_without_word", "json_while_thinking"}),

@@ -44,8 +44,8 @@ class Policy:
     pass_fields: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # INVARIANT: policies of one digest decide alike, down to the order of reasons (P3); a digest
-        # does not see the order of mappings, nor of rules that commute.
+        # INVARIANT: policies of one digest decide alike, down to the order of reasons (P3); no
+        # digest sees the order of mappings, nor of rules that commute.
         for name in ("raises", "forbids", "invariants"):
             object.__setattr__(self, name, tuple(sorted(getattr(self, name), key=_id)))
         object.__setattr__(self, "targets", dict(sorted(self.targets.items())))

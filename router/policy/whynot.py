@@ -2,7 +2,7 @@
 
 Strategy: the same `decide` judges every candidate, so what is found is true by construction. The
 candidates are the values that the facts behind the target's removal could have had; single changes
-are tried first, then pairs, then triples.
+are tried first, then pairs, then triples. Values that no rule can tell apart are tried once.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from router.policy.account import plain
+from router.policy.alternatives import alternatives, changed
 from router.policy.decide import decide
 from router.policy.decision import Stage
-from router.policy.facts import SENSITIVITY_HEADER, SPECS, TIER_HEADER, Facts, Kind
-from router.policy.values import ABSENT, Number
+from router.policy.facts import SENSITIVITY_HEADER, SWITCH_PREFIX, TIER_HEADER, Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from router.policy.decision import Decision, Reason
+    from router.policy.decision import Decision, LabelSource, Reason, Verdict
     from router.policy.document import Policy
     from router.policy.state import State
     from router.policy.values import Value
 
 # Beyond three changes at once nobody calls it small, and trying gets long.
 MOST_CHANGES: Final = 3
-MOST_TRIED: Final = 20_000
+MOST_TRIED: Final = 10_000
+
+SUSPENDED: Final = "suspended"
+UNRECORDED: Final = "unrecorded"
+# Lengths, in tokens: of these less is tried, and as much of it as will do is kept.
+LENGTHS: Final = frozenset({"input_tokens_estimated", "request.max_output"})
+COSTS: Final = frozenset({"cost_usd_p50_estimated", "cost_usd_p95_estimated"})
+TIMES: Final = frozenset({"time.hour", "time.weekday", "time.date"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,30 +46,69 @@ class Change:
     to: Value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """One target under one request, with changes tried on it."""
+
+    target: str
+    facts: Facts
+    policy: Policy
+    state: State
+
+    def verdict(self, changes: Sequence[Change] = ()) -> Verdict:
+        """Return what the target's verdict would be."""
+        return self.decision(changes).verdicts[self.target]
+
+    def decision(self, changes: Sequence[Change] = ()) -> Decision:
+        """Decide with the changes made."""
+        values, state = dict(self.facts.values), self.state
+        for change in changes:
+            if change.name == SUSPENDED:
+                state = replace(state, suspended=state.suspended - {self.target})
+            elif change.name == UNRECORDED:
+                state = replace(state, unrecorded=False)
+            elif change.name.startswith(SWITCH_PREFIX):
+                name = change.name.removeprefix(SWITCH_PREFIX)
+                state = replace(state, switches=state.switches - {name})
+            else:
+                values = changed(values, change.name, change.to)
+        return decide(Facts(values), self.policy, state)
+
+
 def smallest_change(target: str, facts: Facts, policy: Policy, state: State) -> dict[str, Any]:
     """Return what would make `target` eligible, as plain values.
 
-    `{"target", "eligible": true}`; or `eligible: false` with `changes: [{name, from, to}]`, which is
-    null where no change of at most three facts does it, and then `reasons` names what the policy
-    would have to change.
+    `{"target", "eligible", "changes", "reasons"}`. `changes: [{name, from, to}]` is null where no
+    change of at most three facts does it. `reasons` are those against the target; in the null case
+    those that no change of the request removes, so that the policy would have to.
     """
-    decision = decide(facts, policy, state)
+    # Removing is per target, so the other targets need not be judged again with each trial.
+    alone = replace(policy, targets={target: policy.targets[target]})
+    trial = _Trial(target=target, facts=facts, policy=alone, state=state)
+    decision = trial.decision()
     verdict = decision.verdicts[target]
     if verdict.eligible:
-        return {"target": target, "eligible": True, "changes": []}
-    reasons = [
-        {"stage": r.stage.value, "code": r.code, "rule": r.rule, "at": r.at}
-        for r in verdict.reasons
-    ]
-    found = _search(target, facts, policy, state, decision)
-    changes = found and [{"name": c.name, "from": plain(c.was), "to": plain(c.to)} for c in found]
-    return {"target": target, "eligible": False, "changes": changes, "reasons": reasons}
+        return {"target": target, "eligible": True, "changes": [], "reasons": []}
+    candidates = list(dict.fromkeys(_candidates(trial, decision)))
+    found = None if policy.targets[target].disabled else _search(trial, candidates)
+    reasons = verdict.reasons if found else _lasting(trial, candidates)
+    place = policy.targets[target].at
+    return {
+        "target": target,
+        "eligible": False,
+        "changes": found and [_told(change) for change in _largest(trial, found)],
+        "reasons": [
+            {"stage": r.stage.value, "code": r.code, "rule": r.rule, "at": r.at or place}
+            for r in reasons
+        ],
+    }
 
 
-def _search(
-    target: str, facts: Facts, policy: Policy, state: State, decision: Decision
-) -> tuple[Change, ...] | None:
-    candidates = list(dict.fromkeys(_candidates(target, facts, policy, decision)))
+def _told(change: Change) -> dict[str, Any]:
+    return {"name": change.name, "from": plain(change.was), "to": plain(change.to)}
+
+
+def _search(trial: _Trial, candidates: Sequence[Change]) -> tuple[Change, ...] | None:
     tried = 0
     for size in range(1, MOST_CHANGES + 1):
         for chosen in combinations(candidates, size):
@@ -71,121 +117,78 @@ def _search(
             tried += 1
             if tried > MOST_TRIED:
                 return None
-            if decide(*_changed(facts, policy, state, chosen)).verdicts[target].eligible:
+            if trial.verdict(chosen).eligible:
                 return chosen
     return None
 
 
-def _changed(
-    facts: Facts, policy: Policy, state: State, changes: tuple[Change, ...]
-) -> tuple[Facts, Policy, State]:
-    values = dict(facts.values)
-    for change in changes:
-        kind, _, name = change.name.partition(" ")
-        if kind == "suspended":
-            state = replace(state, suspended=state.suspended - {name})
-        elif kind == "switch":
-            state = replace(state, switches=state.switches - {name})
-        elif kind == "unrecorded":
-            state = replace(state, unrecorded=False)
-        elif change.to == ABSENT:
-            values.pop(change.name, None)
-        else:
-            values[change.name] = change.to
-    return Facts(values), policy, state
+def _lasting(trial: _Trial, candidates: Sequence[Change]) -> tuple[Reason, ...]:
+    """Return the reasons that no single change removes; all of them where each has one."""
+    reasons = trial.verdict().reasons
+    kinds = {_kind(reason) for reason in reasons}
+    for change in candidates:
+        kinds &= {_kind(reason) for reason in trial.verdict([change]).reasons}
+    return tuple(r for r in reasons if _kind(r) in kinds) or reasons
 
 
-def _candidates(target: str, facts: Facts, policy: Policy, decision: Decision) -> Iterator[Change]:
+def _kind(reason: Reason) -> tuple[Stage, str, str | None]:
+    return reason.stage, reason.code, reason.rule
+
+
+def _largest(trial: _Trial, found: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Give back as much of each shortened length as will do, by halving what lies between."""
+    for index, change in enumerate(found):
+        if change.name not in LENGTHS or not isinstance(change.to, int):
+            continue
+        good, bad = change.to, change.was if isinstance(change.was, int) else 2 * change.to
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            tried = (*found[:index], replace(change, to=middle), *found[index + 1 :])
+            if trial.verdict(tried).eligible:
+                good, found = middle, tried
+            else:
+                bad = middle
+    return found
+
+
+def _candidates(trial: _Trial, decision: Decision) -> Iterator[Change]:
     """Yield what could be otherwise, the likeliest first."""
     names: dict[str, None] = {}
-    for reason in decision.verdicts[target].reasons:
-        yield from _by_state(target, reason)
-        names |= dict.fromkeys(name for name, _ in reason.facts)
-        if reason.stage is Stage.CONTEXT:
-            names |= dict.fromkeys(("input_tokens_estimated", "request.max_output"))
-    if "label" in names:
-        names |= dict.fromkeys(n for s in decision.label.because for n, _ in s.facts)
-        names |= dict.fromkeys((SENSITIVITY_HEADER, "key.min_label"))
-    if "request.tier" in names:
-        names |= dict.fromkeys((TIER_HEADER, "key.max_tier"))
-    if names.keys() & {"cost_usd_p50_estimated", "cost_usd_p95_estimated"}:
-        names |= dict.fromkeys(("input_tokens_estimated", "request.max_output"))
+    for reason in decision.verdicts[trial.target].reasons:
+        yield from _of_state(reason)
+        names |= dict.fromkeys(_behind(reason, decision.label.because))
     for name in names:
-        was = facts.get(name)
-        for to in _values(name, was, target, policy):
+        was = trial.facts.get(name)
+        for to in alternatives(name, trial.facts, trial.policy, trial.target):
             if to != was:
                 yield Change(name=name, was=was, to=to)
 
 
-def _by_state(target: str, reason: Reason) -> Iterator[Change]:
-    if reason.code == "suspended":
-        yield Change(name=f"suspended {target}", was=True, to=False)
-    if reason.code == "unrecorded":
-        yield Change(name="unrecorded", was=True, to=False)
+def _of_state(reason: Reason) -> Iterator[Change]:
+    if reason.code in {SUSPENDED, UNRECORDED}:
+        yield Change(name=reason.code, was=True, to=False)
     for name, value in reason.facts:
-        if name.startswith("switch.") and value is True:
-            yield Change(name=f"switch {name.removeprefix('switch.')}", was=True, to=False)
+        if name.startswith(SWITCH_PREFIX) and value is True:
+            yield Change(name=name, was=True, to=False)
 
 
-def _values(name: str, was: Value, target: str, policy: Policy) -> Iterator[Value]:
-    """Yield the values that a fact could have had instead."""
-    if name == "request.model":
-        yield from policy.aliases
-        yield target
-    elif name == "request.max_output":
-        yield ABSENT
-        yield from _smaller(was, policy.targets[target].can.max_output)
-    elif name == "input_tokens_estimated":
-        yield from _smaller(was, policy.targets[target].can.context)
-    elif isinstance(was, frozenset):
-        yield from _less(name, was, target, policy)
-    elif name in SPECS and SPECS[name].given:
-        yield from _of_kind(name, policy)
-    elif name in policy.names:
-        yield from sorted(policy.names[name])
-        yield ABSENT
-
-
-def _of_kind(name: str, policy: Policy) -> Iterator[Value]:
-    kind = SPECS[name].kind
-    if kind is Kind.LABEL:
-        # From the highest down, so that the request gives up as little as it must.
-        yield from reversed(policy.labels.order)
-    elif kind is Kind.TIER:
-        yield from reversed(policy.tiers.order)
-    elif kind is Kind.BOOL:
-        yield from (False, True)
-    elif kind is Kind.NUMBER:
-        yield from _bounds(name, policy)
-        return
-    elif kind is Kind.NAME:
-        yield from sorted(policy.names.get(name, ()))
-    yield ABSENT
-
-
-def _less(name: str, was: frozenset[str], target: str, policy: Policy) -> Iterator[Value]:
-    able = policy.targets[target]
-    keep = {
-        "request.input": able.can.input,
-        "request.output": able.can.output,
-        "request.needs": was - able.lacks,
-        "request.fields": able.handles,
-    }.get(name, was)
-    yield was & keep
-    for part in sorted(was):
-        yield was - {part}
-
-
-def _smaller(was: Value, bound: int) -> Iterator[Value]:
-    yield bound
-    if isinstance(was, Number) and not isinstance(was, bool):
-        for share in (2, 10, 100):
-            yield int(was) // share
-
-
-def _bounds(name: str, policy: Policy) -> Iterator[Value]:
-    """Yield the numbers on both sides of every bound that a forbid sets for this fact."""
-    for rule in policy.forbids:
-        for atom in rule.when.atoms():
-            if atom.fact == name and isinstance(atom.literal, int):
-                yield from (atom.literal, atom.literal - 1, atom.literal + 1)
+def _behind(reason: Reason, because: Sequence[LabelSource]) -> Iterator[str]:
+    """Yield the names of the facts of the request that a reason comes from."""
+    names = [name for name, _ in reason.facts]
+    if "label" in names:
+        for source in because:
+            yield from (name for name, _ in source.facts)
+        yield from (SENSITIVITY_HEADER, "key.min_label")
+    yield from names
+    if "request.tier" in names:
+        yield from (TIER_HEADER, "key.max_tier")
+    if reason.stage is Stage.MODEL:
+        yield "key.models"
+    if reason.stage is Stage.CONTEXT or COSTS.intersection(names):
+        yield from sorted(LENGTHS)
+    if "output_tokens_estimated" in names or COSTS.intersection(names):
+        yield from ("request.max_output", "request.thinking", "request.n")
+    if reason.code == "json_while_thinking":
+        yield from ("request.thinking", "request.json")
+    if TIMES.intersection(names):
+        yield "received_at"
