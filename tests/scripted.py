@@ -173,6 +173,7 @@ class Scripted:
         self.connections = 0
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._came = asyncio.Event()
 
     @property
@@ -191,6 +192,7 @@ class Scripted:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._writers.append(writer)
         self.connections += 1
         number = self.connections
         try:
@@ -213,6 +215,10 @@ class Scripted:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            # Also what is still to be written to a client that reads no more.
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

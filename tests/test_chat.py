@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.chat import PART_TOKENS, STEERING, ChatRequest, parse, tokens_of
+from router.chat.request import STEERING, ChatRequest, parse
+from router.chat.tokens import PART_TOKENS, tokens_of
 from router.errors import InvalidRequest
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -137,7 +138,6 @@ def test_a_duplicate_key_is_refused(raw: bytes, space: bytes) -> None:
             "enable_thinking",
         ),
     ],
-    ids=str,
 )
 def test_a_wrong_type_names_its_place(changes: dict[str, Any], param: str) -> None:
     """What is wrong is refused under the path of the schema where it stands."""
@@ -158,7 +158,7 @@ def test_a_missing_field(field: str) -> None:
 
 
 @pytest.mark.parametrize("knob", sorted(STEERING))
-@pytest.mark.parametrize("value", [None, True, "x"], ids=str)
+@pytest.mark.parametrize("value", [None, True, "x"])
 def test_steering_is_refused(knob: str, value: Any) -> None:
     """Knobs that would steer the gateway are refused by name, even when they are empty."""
     error = refusal(msgspec.json.encode(body(**{knob: value})))
@@ -216,7 +216,6 @@ def test_remote_media(part: dict[str, Any], url: str) -> None:
         {"type": "file", "file": {"file_id": "file-123"}},
         {"type": "video", "video": ["a.png"]},
     ],
-    ids=str,
 )
 def test_a_bare_reference_is_remote(part: dict[str, Any]) -> None:
     """Where an address is expected, whatever is not inline may be fetched or looked up."""
@@ -252,7 +251,6 @@ def test_inline_media_is_not_remote(part: dict[str, Any]) -> None:
         ({"type": "text", "text": "a", "image_url": {"url": PIXEL}}, {"text", "image"}),
         ({"type": "hologram"}, {"text", "file"}),
     ],
-    ids=str,
 )
 def test_modalities(part: dict[str, Any], kinds: set[str]) -> None:
     """The modalities are those of every part and every media key; what is not known is a file."""
@@ -288,7 +286,6 @@ def test_spoken_history_is_audio() -> None:
         ({"enable_thinking": False}, {"thinking_off"}),
         ({"messages": [{"role": "user", "content": [{"type": "x"}]}]}, {"unknown_part"}),
     ],
-    ids=str,
 )
 def test_needs(changes: dict[str, Any], needs: set[str]) -> None:
     """What a request needs beyond its fields is read from it."""
@@ -306,7 +303,6 @@ def test_needs(changes: dict[str, Any], needs: set[str]) -> None:
         ({"chat_template_kwargs": {"enable_thinking": None}, "enable_thinking": True}, True),
         ({"chat_template_kwargs": {"enable_thinking": True}, "enable_thinking": True}, True),
     ],
-    ids=str,
 )
 def test_thinking_is_read_in_either_spelling(
     changes: dict[str, Any], *, thinking: bool | None
@@ -333,7 +329,6 @@ def test_thinking_is_read_in_either_spelling(
         ({"tools": [{"type": "web_search"}]}, {"tools", "unknown"}),
         ({"tools": [{"type": "function"}]}, {"tools"}),
     ],
-    ids=str,
 )
 def test_fields(changes: dict[str, Any], fields: set[str]) -> None:
     """Every key that says something is a field, inner ones with their prefix."""

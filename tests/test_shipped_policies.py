@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
-from router.chat import Caller, facts_of, parse
+from router.chat.facts import Caller, facts_of
+from router.chat.request import parse
 from router.loading import load_policy
 from router.policy.decide import decide
 from router.policy.keys import ANONYMOUS, Key
@@ -245,7 +246,6 @@ def test_recordings_and_batch_videos_stay_home(part: dict[str, Any], key: Key) -
 @pytest.mark.parametrize(
     "body",
     [{}, {"model": "own"}, {"model": "nothing"}, {"tools": [{}]}, {"logit_bias": {"1": 2}}],
-    ids=str,
 )
 def test_every_target_has_a_verdict(body: dict[str, Any]) -> None:
     """Served or refused, each target of the catalog is judged."""

@@ -2,11 +2,11 @@
 
 Strategy: the content is read every `interval_s` and compared, nothing else. That sees an edit, a
 `..data` swap, a replaced folder and a network file system alike, and what is compared is the very
-text that is then loaded. Parsing happens in a thread; the swap is one assignment on the event loop.
+text that is then loaded. Parsing happens in a thread; the swap is one assignment on the loop.
 
-INVARIANT: only a pair that was checked together is in force. A policy never comes into force without
-the keys beside it; keys also do beside a refused policy, against the one in force: a revoked key
-must not live on because of somebody's typing error in a rule.
+INVARIANT: only a pair that was checked together is in force. A policy never comes into force
+without the keys beside it; keys also do beside a refused policy, against the one in force: a
+revoked key must not live on because of somebody's typing error in a rule.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Live:
         # A full disk mends itself without an edit, so it alone is tried again.
         self._again = isinstance(found.__cause__, OSError)
         if not silently:
-            self._on_rejected(tuple(dict.fromkeys((*found.problems, *also))))
+            self._on_rejected(PolicyProblems((*found.problems, *also)).problems)
 
     def _read(self) -> _Content:
         keys = None if self._keys is None else read_keys(self._keys)

@@ -35,7 +35,6 @@ from router.policy.rules import (
     Raise,
     Rule,
     Shape,
-    names_target_facts,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +150,6 @@ def forbids(words: Vocabulary) -> Reader[tuple[Forbid, ...]]:
             when=when,
             targets=targets,
             message=message,
-            per_target=names_target_facts(atom.fact for atom in when.atoms()),
         )
 
     return rules(read)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from router.chat import STEERING
+from router.chat.request import STEERING
 from router.loading.addresses import address, is_plain
 from router.loading.fields import (
     Fields,

@@ -6,7 +6,7 @@ And back: facts and state as they were recorded, so that a recorded decision can
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from router.policy.facts import HEADER_PREFIX, METADATA_PREFIX, SPECS, UNRULED, Facts, Kind
 from router.policy.state import State
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from router.policy.values import Value
 
 Plain = Any  # what JSON can hold
+
+# A GPU price divides and never ends; what lies below this is no money.
+SMALLEST_USD: Final = Decimal("1e-12")
 
 
 def account(decision: Decision) -> dict[str, Plain]:
@@ -91,7 +94,12 @@ def _reason(reason: Reason) -> dict[str, Plain]:
 
 
 def _usd(amount: Decimal | None) -> str | None:
-    return None if amount is None else format(amount.normalize(), "f")
+    return None if amount is None else usd(amount)
+
+
+def usd(amount: Decimal) -> str:
+    """Return an amount of USD as plain text, to a millionth of a millionth."""
+    return format(amount.quantize(SMALLEST_USD).normalize(), "f")
 
 
 def _facts(facts: Iterable[tuple[str, Value]]) -> dict[str, Plain]:

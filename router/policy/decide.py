@@ -169,9 +169,12 @@ def _callable(facts: Facts, policy: Policy) -> frozenset[str]:
 
 
 def _needs(facts: Facts, shaped: Shaped) -> frozenset[str]:
+    """Return what the request needs, and what only together with thinking is one need more."""
     needs = facts.names("request.needs")
-    if facts.flag("request.json") and shaped.thinking:
-        return needs | {"json_while_thinking"}
+    if shaped.thinking and facts.flag("request.json"):
+        needs |= {"json_while_thinking"}
+    if shaped.thinking and "tool_choice_named" in needs:
+        needs |= {"named_tool_while_thinking"}
     return needs
 
 

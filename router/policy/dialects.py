@@ -19,6 +19,8 @@ NEEDS: Final = frozenset(
     {
         "tools",
         "tool_choice_required",
+        "tool_choice_named",
+        "named_tool_while_thinking",
         "json_object",
         "json_schema",
         "json_without_word",
@@ -76,11 +78,15 @@ COMMON: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One way of speaking chat completions: fields taken, fields droppable, needs never met."""
+    """One way of speaking chat completions: fields taken, fields droppable, needs never met.
+
+    `switches_thinking` is false where there is no field to turn a model's thinking on or off.
+    """
 
     takes: frozenset[str]
     drops: frozenset[str] = DROPPABLE
     lacks: frozenset[str] = frozenset()
+    switches_thinking: bool = True
 
 
 DIALECTS: Final[dict[str, Dialect]] = {
@@ -94,10 +100,17 @@ DIALECTS: Final[dict[str, Dialect]] = {
     # the dialect's module switches thinking off for it where it was not asked for.
     "dashscope": Dialect(
         takes=COMMON | QWEN_FIELDS | {"logprobs", "top_logprobs"},
-        lacks=frozenset({"tool_choice_required", "json_without_word", "json_while_thinking"}),
+        lacks=frozenset(
+            {
+                "tool_choice_required",
+                "named_tool_while_thinking",
+                "json_without_word",
+                "json_while_thinking",
+            }
+        ),
     ),
     # OpenAI's own field set. The drops are taken: an OpenAI-shaped server knows them.
-    "openai": Dialect(takes=OPENAI_FIELDS, drops=frozenset()),
+    "openai": Dialect(takes=OPENAI_FIELDS, drops=frozenset(), switches_thinking=False),
     # What litellm maps for every provider; the rest depends on the provider, so it is opt-in.
-    "litellm": Dialect(takes=COMMON - {"modalities"}),
+    "litellm": Dialect(takes=COMMON - {"modalities"}, switches_thinking=False),
 }

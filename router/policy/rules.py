@@ -44,7 +44,11 @@ class Forbid(Rule):
 
     targets: Selector = field(default_factory=Everything)
     message: str | None = None
-    per_target: bool = False
+    per_target: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tested = (atom.fact for atom in self.when.atoms())
+        object.__setattr__(self, "per_target", names_target_facts(tested))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

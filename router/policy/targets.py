@@ -43,7 +43,7 @@ class Capabilities:
         """Return the needs that this target cannot meet."""
         unmet: set[str] = {"unknown_part"}
         if not self.tools:
-            unmet |= {"tools", "tool_choice_required"}
+            unmet |= {"tools", "tool_choice_required", "tool_choice_named"}
         if not self.json_schema:
             unmet.add("json_schema")
         if not (self.json_object or self.json_schema):
@@ -106,7 +106,11 @@ class Target:
 
     def __post_init__(self) -> None:
         dialect = DIALECTS[self.upstream]
-        object.__setattr__(self, "lacks", self.can.lacks() | dialect.lacks)
+        lacks = self.can.lacks() | dialect.lacks
+        if self.can.thinking == "switchable" and not dialect.switches_thinking:
+            # The model could, but nobody can tell it: a caller's wish would be dropped silently.
+            lacks |= {"thinking_on", "thinking_off"}
+        object.__setattr__(self, "lacks", lacks)
         object.__setattr__(self, "handles", dialect.takes | dialect.drops | self.pass_fields)
 
     def tier_for(self, modalities: frozenset[str], tiers: Scale) -> str:

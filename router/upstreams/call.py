@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from router.chat import ChatRequest
+    from router.chat.request import ChatRequest
     from router.policy.decision import Shaped
     from router.policy.targets import Target
 

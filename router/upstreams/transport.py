@@ -256,7 +256,7 @@ class _Line:
 def _trust() -> ssl.SSLContext:
     """Return what a TLS target is judged by: its host name, and the system's authorities.
 
-    Python's own default would also obey SSLKEYLOGFILE, which writes every connection's keys to disk.
+    Python's own default would also obey SSLKEYLOGFILE, which writes a connection's keys to disk.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_default_certs()

@@ -27,7 +27,6 @@ from router.policy.rules import (
     Prefer,
     Raise,
     Shape,
-    names_target_facts,
 )
 from router.policy.scale import Scale
 from router.policy.state import QUIET, State
@@ -92,7 +91,6 @@ def forbid(
         when=condition,
         targets=targets or Everything(),
         message=message,
-        per_target=names_target_facts(atom.fact for atom in condition.atoms()),
     )
 
 

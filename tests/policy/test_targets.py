@@ -18,7 +18,7 @@ ORDINARY = {"unknown_part", "media_url"}
     [
         ({}, {"unknown_part", "media_url"}),
         ({"media_url": True}, {"unknown_part"}),
-        ({"tools": False}, {"tools", "tool_choice_required"} | ORDINARY),
+        ({"tools": False}, {"tools", "tool_choice_required", "tool_choice_named"} | ORDINARY),
         ({"json_schema": False}, {"json_schema", "json_object"} | ORDINARY),
         ({"json_schema": False, "json_object": True}, {"json_schema"} | ORDINARY),
         ({"thinking": "never"}, {"thinking_on"} | ORDINARY),

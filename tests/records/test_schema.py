@@ -72,7 +72,7 @@ def test_the_walk_sees_free_text() -> None:
     assert could_hold_text("Outer", Outer) == ["Outer.parts.message"]
 
 
-@pytest.mark.parametrize("kind", ID_LIKE, ids=str)
+@pytest.mark.parametrize("kind", ID_LIKE)
 def test_an_id_is_no_sentence(kind: Any) -> None:
     """No id-like type takes a sentence."""
     with pytest.raises(msgspec.ValidationError):

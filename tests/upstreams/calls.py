@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from router.chat import parse
+from router.chat.request import parse
 from router.policy.decision import Shaped
 from router.policy.targets import Capabilities, Deadlines, Target
 from router.upstreams.call import Call, CallFailed

@@ -583,10 +583,10 @@ async def test_bytes_that_come_keep_a_stream_alive(upstreams: Upstreams) -> None
     packet = frame + b"\n\n"
     steps: list[Any] = [Send(head(200, {"Content-Type": "text/event-stream"}))]
     for _ in range(4):
-        steps += [Send(packet), Wait(0.15)]
+        steps += [Send(packet), Wait(0.5)]
     steps += [Send(b"data: [DONE]\n\n"), HangUp()]
     async with scripted(Answer(tuple(steps))) as server:
-        near = with_deadlines(target(server.url), idle_s=0.3)
+        near = with_deadlines(target(server.url), idle_s=1.5)
         events = await streamed(upstreams, call(near, {"stream": True}))
 
         assert len(events) == 5
