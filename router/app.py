@@ -21,11 +21,10 @@ from router.api.gauges import Gauges
 from router.api.operations import Operations
 from router.api.public import public_app
 from router.gateway.gateway import Gateway
-from router.gateway.recent import Recent
+from router.gateway.recent import Archive, Recent
 from router.ledger.controls import Controls
 from router.loading import Live, PolicyProblems
 from router.records import schema
-from router.records.reading import find
 from router.records.writer import RecordError, RecordWriter
 from router.settings import admin_token_of, secret_of
 from router.telemetry import Metrics, configure_logging, frames, log
@@ -33,7 +32,6 @@ from router.upstreams.outlets import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from typing import Any
 
     from fastapi import FastAPI
@@ -91,6 +89,8 @@ class App:
         the state folder cannot be had.
         """
         self._writer.start()
+        if not self._writer.can_write:
+            log().error("records.cannot_write", errno=self._writer.fault)
         self._controls.load()
         await self._live.start()
         self._tasks.append(asyncio.create_task(self._live.run(), name="policy-watch"))
@@ -222,23 +222,6 @@ class App:
             self._writer.accept(record)
         except (RecordError, schema.Malformed) as error:
             log().error("record.not_accepted", exc_info=error)
-
-
-class Archive:
-    """Where decisions are found again: in memory, then at the end of the records file."""
-
-    def __init__(self, *, recent: Recent, file: Path | None) -> None:
-        """Take both places."""
-        self._recent = recent
-        self._file = file
-
-    async def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-        """Return the records of a decision and of its finish; None where it is not known."""
-        found = self._recent.find(decision_id)
-        if found is not None or self._file is None or not self._file.exists():
-            return found
-        kept = await asyncio.to_thread(find, [self._file], decision_id)
-        return None if kept is None or kept.made is None else (kept.made, kept.finished)
 
 
 class _Server(uvicorn.Server):

@@ -38,12 +38,6 @@ FENCE: Final = re.compile(
 BACKGROUND: Final = re.compile(r"(?<!&)&$", MULTILINE)
 LOOKED_AT: Final = re.compile(r"^(?:git clone|cd|make)\b.*$", MULTILINE)
 MAKE: Final = re.compile(r"^make (\w+)", MULTILINE)
-DEMO: Final = re.compile(r"^qwen-router demo\b.*&$", MULTILINE)
-# The demo picks its ports itself, so a gateway over the same stand-ins stands for it.
-AS_DEMO: Final = (
-    "ROUTER_AUTH=off ROUTER_STATE=$HOME/demo qwen-router serve --records $HOME/demo.jsonl"
-    " > $HOME/demo.out 2>&1 &"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +106,7 @@ def session(run: Sequence[Block], ports: Mapping[str, int], out: Path) -> str:
         text = block.text
         if block.language == "python":
             text = f"python - <<'THE_END_OF_THE_BLOCK'\n{text}THE_END_OF_THE_BLOCK\n"
-        text = LOOKED_AT.sub(":", DEMO.sub(AS_DEMO, text))
+        text = LOOKED_AT.sub(":", text)
         for port, free in ports.items():
             text = re.sub(rf"\b{port}\b", str(free), text)
         # A server that is told to end has its ports until it has ended.

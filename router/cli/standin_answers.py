@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from router.chat import tokens_of
+from router.chat.tokens import tokens_of
 
 Tree = dict[str, Any]
 

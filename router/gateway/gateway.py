@@ -10,7 +10,7 @@ import secrets
 import time
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from router.chat.facts import facts_of
 from router.chat.request import parse
@@ -18,6 +18,7 @@ from router.errors import NoCapacity
 from router.gateway.answers import FINAL, RETRY_AFTER_S, answer_to, refusal_of
 from router.gateway.counting import count
 from router.gateway.exchange import Exchange, Moment
+from router.gateway.out import headers_of
 from router.policy.decide import decide
 from router.policy.state import State
 from router.records.writer import QueueFull, RecordError, Unwritten
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from router.chat.facts import Caller
     from router.chat.request import ChatRequest
-    from router.errors import ApiError
     from router.gateway.exchange import Attempt
+    from router.gateway.out import Out
     from router.gateway.recent import Recent
     from router.ledger.controls import Controls
     from router.loading import Live
@@ -41,28 +42,6 @@ if TYPE_CHECKING:
 
 # How much one new time weighs in the running mean time to the first token.
 FIRST_TOKEN_WEIGHT = 0.2
-
-
-class Out(Protocol):
-    """Where an answer goes: one client's connection."""
-
-    async def whole(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        """Send a complete answer."""
-
-    async def start(self, headers: dict[str, str]) -> None:
-        """Send the head of a stream: status 200."""
-
-    async def frame(self, frame: bytes) -> None:
-        """Send one event of a stream."""
-
-    async def end(self) -> None:
-        """End the stream."""
-
-    async def error(self, error: ApiError, headers: dict[str, str]) -> None:
-        """Send an error as the complete answer."""
-
-    async def broken(self, error: ApiError) -> None:
-        """End a stream that has begun with an error event."""
 
 
 class Gateway:
@@ -312,25 +291,6 @@ class Gateway:
             log().error("record.not_accepted", exc_info=error)
         self._recent.finished(record)
         count(self._metrics, exchange.decision, record)
-
-
-def headers_of(exchange: Exchange) -> dict[str, str]:
-    """Return the headers that every answer to a decided request carries (DESIGN 6)."""
-    headers = {
-        "x-router-decision-id": exchange.id,
-        "x-router-label": exchange.decision.label.value,
-        "x-router-policy": short(exchange.decision.policy),
-    }
-    if exchange.target:
-        headers["x-router-target"] = exchange.target.name
-        if exchange.degraded():
-            headers["x-router-degraded"] = ",".join(exchange.degraded())
-    return headers
-
-
-def short(digest: str) -> str:
-    """Return the first 12 hex digits of a digest, for people."""
-    return digest.removeprefix("sha256:")[:12]
 
 
 def new_decision_id() -> str:

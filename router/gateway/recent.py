@@ -1,13 +1,18 @@
-"""The last decisions of this process, for the callers who ask after their own."""
+"""Decisions found again, for the callers who ask after their own: in memory, else in the file."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from router.records.reading import find
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from router.records.schema import DecisionFinished, DecisionMade
 
 
@@ -39,3 +44,20 @@ class Recent:
             return None
         finished = self._finished.get(decision_id)
         return msgspec.json.decode(made), msgspec.json.decode(finished) if finished else None
+
+
+class Archive:
+    """Where decisions are found again: in memory, then at the end of the records file."""
+
+    def __init__(self, *, recent: Recent, file: Path | None) -> None:
+        """Take both places."""
+        self._recent = recent
+        self._file = file
+
+    async def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
+        """Return the records of a decision and of its finish; None where it is not known."""
+        found = self._recent.find(decision_id)
+        if found is not None or self._file is None or not self._file.exists():
+            return found
+        kept = await asyncio.to_thread(find, [self._file], decision_id)
+        return None if kept is None or kept.made is None else (kept.made, kept.finished)

@@ -68,8 +68,8 @@ def alternatives(name: str, facts: Facts, policy: Policy, target: str) -> Iterat
     was = facts.get(name)
     able = policy.targets[target].can
     if name == "request.model":
-        yield from policy.aliases
         yield target
+        yield from policy.aliases
     elif name == "key.models":
         yield facts.names(name) | {str(facts.get("request.model"))}
         yield facts.names(name) | {target}

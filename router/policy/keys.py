@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key's attributes (DESIGN 5). None means that the attribute is not there.
+    """One key's attributes. None means that the attribute is not there.
 
     `models` limits what the caller may put in `model`; `expires_at` is seconds since the epoch.
     """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Beyond three changes at once nobody calls it small, and trying gets long.
 MOST_CHANGES: Final = 3
-MOST_TRIED: Final = 10_000
+MOST_TRIED: Final = 5_000
 
 SUSPENDED: Final = "suspended"
 UNRECORDED: Final = "unrecorded"
@@ -82,8 +82,11 @@ def smallest_change(target: str, facts: Facts, policy: Policy, state: State) -> 
     change of at most three facts does it. `reasons` are those against the target; in the null case
     those that no change of the request removes, so that the policy would have to.
     """
-    # Removing is per target, so the other targets need not be judged again with each trial.
-    alone = replace(policy, targets={target: policy.targets[target]})
+    # Removing is per target, so neither other targets, nor rules that are not of this one, nor any
+    # order need be judged again with each trial.
+    forbids = tuple(f for f in policy.forbids if f.targets.selects(policy.targets[target]))
+    only = {target: policy.targets[target]}
+    alone = replace(policy, targets=only, forbids=forbids, prefers=())
     trial = _Trial(target=target, facts=facts, policy=alone, state=state)
     decision = trial.decision()
     verdict = decision.verdicts[target]
@@ -123,16 +126,17 @@ def _search(trial: _Trial, candidates: Sequence[Change]) -> tuple[Change, ...] |
 
 
 def _lasting(trial: _Trial, candidates: Sequence[Change]) -> tuple[Reason, ...]:
-    """Return the reasons that no single change removes; all of them where each has one."""
-    reasons = trial.verdict().reasons
-    kinds = {_kind(reason) for reason in reasons}
-    for change in candidates:
-        kinds &= {_kind(reason) for reason in trial.verdict([change]).reasons}
-    return tuple(r for r in reasons if _kind(r) in kinds) or reasons
-
-
-def _kind(reason: Reason) -> tuple[Stage, str, str | None]:
-    return reason.stage, reason.code, reason.rule
+    """Return the reasons that are left when each change that removes most has been made."""
+    made: tuple[Change, ...] = ()
+    left = reasons = trial.verdict().reasons
+    while left:
+        rest = [change for change in candidates if change.name not in {m.name for m in made}]
+        tried = [trial.verdict((*made, change)).reasons for change in rest]
+        fewest = min(tried, key=len, default=left)
+        if len(fewest) >= len(left):
+            return left
+        made, left = (*made, rest[tried.index(fewest)]), fewest
+    return reasons  # each has its change, but there are too many
 
 
 def _largest(trial: _Trial, found: tuple[Change, ...]) -> tuple[Change, ...]:

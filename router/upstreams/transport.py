@@ -7,6 +7,7 @@ sends no header of the client's, and talks to no address but the target's own `b
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import ssl
 from dataclasses import dataclass, field
@@ -219,9 +220,13 @@ class _Line:
         self._proxy = target.proxy if target.location == "external" else None
         self._chat = self._base.joinpath("chat/completions")
         self.calls = 0
+        secure = "https" in {self._base.scheme, URL(self._proxy or "").scheme}
         self.session = aiohttp.ClientSession(
             connector=GuardedConnector(
-                networks=networks, contacts=contacts, keepalive_timeout=KEEPALIVE_S, ssl=_trust()
+                networks=networks,
+                contacts=contacts,
+                keepalive_timeout=KEEPALIVE_S,
+                ssl=_trust() if secure else True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -253,6 +258,7 @@ class _Line:
         return address
 
 
+@functools.cache
 def _trust() -> ssl.SSLContext:
     """Return what a TLS target is judged by: its host name, and the system's authorities.
 

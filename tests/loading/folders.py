@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENV: Final = {"QWEN_OPEN_URL": "http://10.1.2.3:8000/v1"}
 
-# DESIGN's own example, without what later versions bring and with a little of everything else.
+# A policy with a little of everything.
 WORLD: Final = Path(__file__).with_name("world")
 FILES: Final = {path.name: path.read_text(encoding="utf-8") for path in WORLD.glob("*.yaml")}
 

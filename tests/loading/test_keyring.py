@@ -33,7 +33,7 @@ def refused(text: str) -> list[str]:
 
 
 def test_a_key_arrives_with_everything_it_carries() -> None:
-    """Every attribute of DESIGN 5."""
+    """Every attribute that a key can have."""
     expected = Key(
         id="shop-prod",
         product="shop",
