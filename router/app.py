@@ -93,6 +93,7 @@ class App:
             log().error("records.cannot_write", errno=self._writer.fault)
         self._controls.load()
         await self._live.start()
+        await asyncio.gather(*self._tasks)  # what the first policy needs
         self._tasks.append(asyncio.create_task(self._live.run(), name="policy-watch"))
         door = Door(live=self._live, auth=self._settings.auth == "on", secret=self._secret)
         recent = Recent()
@@ -200,9 +201,11 @@ class App:
         self._digest = digest
         self._refused_at_start = False
         self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(
-            asyncio.create_task(self._upstreams.keep_only(snapshot.policy.targets.values()))
-        )
+        self._tasks.append(asyncio.create_task(self._fit(snapshot), name="fit"))
+
+    async def _fit(self, snapshot: Snapshot) -> None:
+        for name in await self._upstreams.fit(snapshot.policy.targets.values()):
+            log().error("target.not_callable", target=name, why="install qwen-router[litellm]")
 
     def _rejected(self, problems: tuple[Problem, ...]) -> None:
         """Say that an edit was refused, with every place: record, metric, log."""

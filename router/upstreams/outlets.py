@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from router.upstreams.litellm import LiteLLM
+from router.upstreams.litellm_door import litellm_available, load
 from router.upstreams.openai_shaped import SPEECHES, OpenAIShaped
 from router.upstreams.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from router.policy.targets import Target
     from router.upstreams.call import Upstream
@@ -39,9 +41,18 @@ class Upstreams:
         """Return the code that talks to this target."""
         return self._kinds[target.upstream]
 
-    async def keep_only(self, targets: Iterable[Target]) -> None:
-        """Forget the connections to targets that have left the catalog; calls under way go on."""
+    async def fit(self, targets: Collection[Target]) -> tuple[str, ...]:
+        """Get ready for a catalog; return the names of the targets whose library is not installed.
+
+        Connections to targets that have left are forgotten (calls under way go on), and litellm is
+        imported here, off the event loop, rather than at the first request.
+        """
         await self._transport.keep_only(targets)
+        names = tuple(t.name for t in targets if t.upstream == "litellm" and t.disabled is None)
+        if names and litellm_available():
+            await asyncio.to_thread(load)
+            return ()
+        return names
 
     async def close(self) -> None:
         """Close every connection."""

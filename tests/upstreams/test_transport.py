@@ -626,7 +626,7 @@ async def test_a_target_that_left_is_forgotten_and_its_stream_goes_on(
         asked = call(near, {"stream": True})
         events = upstreams.of(near).stream(asked)
         first = await anext(events)
-        await upstreams.keep_only([])
+        await upstreams.fit([])
         rest = [event async for event in events]
 
         assert first.commits
@@ -638,9 +638,9 @@ async def test_an_idle_connection_of_a_target_that_left_is_closed(upstreams: Ups
     async with scripted(Answer.json(answer())) as server:
         near = target(server.url)
         await upstreams.of(near).whole(call(near))
-        await upstreams.keep_only([near])
+        await upstreams.fit([near])
         still_there = not await server.requests[0].gone(within_s=0.05)
-        await upstreams.keep_only([])
+        await upstreams.fit([])
 
         assert still_there
         assert await server.requests[0].gone()
