@@ -10,7 +10,7 @@ from router.policy.dialects import MESSAGE_KEYS, PART_KEYS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
 
 # The modality of each kind of content part. A kind that is not here cannot be read: a file.
 PART_MODALITY: Final = {

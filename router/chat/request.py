@@ -15,12 +15,11 @@ from typing import Any, Final
 import msgspec
 
 from router.chat.parts import content_keys, modalities
-from router.chat.schema import ROLES, Body
+from router.chat.schema import ROLES, Body, Tree
 from router.chat.tokens import tokens_estimated
 from router.errors import InvalidRequest
 from router.policy.facts import MODALITIES
 
-Tree = dict[str, Any]
 # Knobs of other gateways that would steer this one: where to send, what to skip, what to invent.
 STEERING: Final = frozenset(
     """

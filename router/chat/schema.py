@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+# A JSON object as it was parsed; never changed.
+Tree = dict[str, Any]
+
 ROLES: Final = frozenset({"developer", "system", "user", "assistant", "tool", "function"})
 
 

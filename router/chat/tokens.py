@@ -9,7 +9,7 @@ import msgspec
 from router.chat.parts import PART_MODALITY, content_parts
 
 if TYPE_CHECKING:
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
 
 
 # Tokens that one part of a kind is taken to hold until it is looked into.

@@ -21,7 +21,7 @@ from router.upstreams.requests import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
     from router.upstreams.call import Call
 
 # A reply that the provider cut off at its own time limit (180 to 300 s) carries this header.

@@ -26,7 +26,7 @@ from router.upstreams.requests import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
     from router.upstreams.call import Call, Event, Whole
     from router.upstreams.faults import Complaint
     from router.upstreams.transport import Transport

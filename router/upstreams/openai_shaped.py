@@ -18,7 +18,7 @@ from router.upstreams.transport import MAX_ERROR_BYTES, Sending
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
     from router.upstreams.call import Call, Event, Whole
     from router.upstreams.faults import Complaint
     from router.upstreams.transport import Reply, Transport

@@ -12,7 +12,7 @@ from router.policy.dialects import DIALECTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
     from router.upstreams.call import Call
 
 # The names under which an earlier turn's reasoning comes back in a history.

@@ -19,7 +19,7 @@ from router.upstreams.requests import (
 )
 
 if TYPE_CHECKING:
-    from router.chat.request import Tree
+    from router.chat.schema import Tree
     from router.upstreams.call import Call
 
 
