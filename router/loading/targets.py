@@ -31,9 +31,9 @@ from router.loading.fields import (
 )
 from router.loading.nodes import Scalar, Table
 from router.loading.prices import UNPUBLISHED, marginal, price
-from router.loading.problems import quoted
+from router.loading.problems import hint, quoted
 from router.loading.selectors import LOCATIONS, TIER_KEYS
-from router.policy.dialects import DIALECTS, MESSAGE_KEYS, PART_KEYS
+from router.policy.dialects import DIALECTS, LITELLM_PROVIDERS, MESSAGE_KEYS, PART_KEYS
 from router.policy.facts import MODALITIES
 from router.policy.prices import GpuPrice, TokenPrice
 from router.policy.targets import (
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from router.loading.vocabulary import Vocabulary
     from router.policy.prices import Marginal, Price
 
+# What a record takes for a model id.
+MODEL: Final = re.compile(r"\S{1,200}")
 LATER: Final = frozenset({"saturated", "endpoints"})
 LATER_UPSTREAMS: Final = frozenset({"llamacpp"})
 Thinking = Literal["always", "never", "switchable"]
@@ -116,6 +118,10 @@ def _target(
     reason = fields.take("disabled_reason", text, None)
     _judge_address(fields, location, base_url)
     _judge_fields(fields, upstream, passed)
+    if model and not MODEL.fullmatch(model):
+        fields.wrong(fields.place("model"), "model: must be at most 200 characters without a space")
+    elif upstream == "litellm" and model and "model" in fields:
+        _judge_provider(fields, model)
     if not fields.partial:
         _judge_enabled(fields, tier, can, list_price)
     elif "disabled_reason" not in fields:
@@ -161,6 +167,19 @@ def _judge_fields(fields: Fields, upstream: str | None, passed: tuple[str, ...] 
             known = dialect.takes | dialect.drops
         if inner in known:
             fields.wrong(fields.place("pass_fields"), f"pass_fields: {field} is handled already")
+
+
+def _judge_provider(fields: Fields, model: str) -> None:
+    """Judge the provider that a litellm target's model names: some would dial by themselves."""
+    provider, _, rest = model.partition("/")
+    if provider in LITELLM_PROVIDERS and rest:
+        return
+    written = shown(fields.node.entries["model"])
+    nearest = hint(provider, LITELLM_PROVIDERS)
+    if "valid: " not in nearest:
+        nearest += f" valid: {', '.join(sorted(LITELLM_PROVIDERS))}"
+    message = f"model: {written} is not PROVIDER/NAME with a provider we let out{nearest}"
+    fields.wrong(fields.place("model"), message)
 
 
 def _judge_enabled(

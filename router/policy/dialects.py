@@ -75,6 +75,16 @@ COMMON: Final = frozenset(
     """.split()
 )
 
+# What may stand before the slash in the `model` of a litellm target. Closed, because a provider's
+# code in litellm may dial by itself; each of these is shown to make one request, and through our
+# transport. Not in it: those with credentials that are fetched (bedrock, vertex_ai), and those that
+# speak OpenAI through OpenAI's library, for which `upstream: openai` does.
+LITELLM_PROVIDERS: Final = frozenset(
+    """
+    anthropic deepseek fireworks_ai gemini groq mistral openrouter together_ai xai
+    """.split()
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:

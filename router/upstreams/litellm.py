@@ -60,18 +60,11 @@ class LiteLLM:
         """Return the whole answer; CallFailed where there is none."""
         passage = Passage(call, self._transport)
         litellm, arguments = load(), _arguments(call)
-        token = PASSAGE.set(passage)
         try:
-            answer = await litellm.acompletion(**arguments)
-            tree = answer.model_dump(exclude_none=True)
-        except Exception as error:  # noqa: BLE001 - a foreign door: it raises whatever it likes
-            failure = _failure(error, passage)
-        else:
+            tree = await _within(passage, _only(passage, litellm.acompletion(**arguments)))
             return whole_of(tree, call.answer_model)
         finally:
-            PASSAGE.reset(token)
             passage.close()
-        raise failure
 
     async def stream(self, call: Call) -> AsyncGenerator[Event, None]:
         """Yield the answer's events; CallFailed, also in the middle. Closing it ends the call."""
@@ -81,7 +74,7 @@ class LiteLLM:
         committed = False
         try:
             answer = await _within(passage, litellm.acompletion(**arguments))
-            while (tree := await _within(passage, _next(answer))) is not None:
+            while (tree := await _within(passage, _next(passage, answer))) is not None:
                 event = chunks.chunk(tree)
                 if event.commits and not committed:
                     committed = True
@@ -113,11 +106,23 @@ async def _within(passage: Passage, step: Any) -> Any:
     raise failure
 
 
-async def _next(answer: Any) -> Tree | None:
+async def _only(passage: Passage, step: Any) -> Tree:
+    """Return the whole answer."""
+    answer = await step
+    passage.attest()
+    tree: Tree = answer.model_dump(exclude_none=True)
+    return tree
+
+
+async def _next(passage: Passage, answer: Any) -> Tree | None:
     """Return the next chunk, None after the last."""
     try:
         chunk = await answer.__anext__()
     except StopAsyncIteration:
+        chunk = None
+    # Not before: litellm may send only when it is asked for the first chunk.
+    passage.attest()
+    if chunk is None:
         return None
     tree: Tree = chunk.model_dump(exclude_none=True)
     return tree

@@ -3,6 +3,8 @@
 litellm makes HTTP clients of its own whenever it likes: for a retry after a lost connection, for a
 fallback, for media. So the two classes that make them are told, once and for the process, to make
 clients that can only pass through here; and here nothing passes without a call of ours around it.
+Its aiohttp sessions, which no such client carries, are barred. What is left are providers with code
+of their own that dials: the loader lets none of them in (`policy.dialects.LITELLM_PROVIDERS`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from router.upstreams.faults import Complaint, complaint_of, decoded
 from router.upstreams.transport import MAX_BODY_BYTES, MAX_ERROR_BYTES, Sending
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from types import ModuleType
 
     from router.upstreams.call import Call
@@ -56,7 +58,7 @@ class Passage:
     litellm turns errors into its own; `failure` and `complaint` keep what they were.
     """
 
-    __slots__ = ("_replies", "call", "complaint", "failure", "headers", "transport")
+    __slots__ = ("_asked", "_replies", "call", "complaint", "failure", "headers", "transport")
 
     def __init__(self, call: Call, transport: Transport) -> None:
         self.call = call
@@ -64,15 +66,18 @@ class Passage:
         self.complaint: Complaint | None = None
         self.failure: CallFailed | None = None
         self.headers: dict[str, str] = {}
+        self._asked = False
         self._replies: list[Reply] = []
 
     async def open(self, request: httpx.Request) -> Reply:
         """Send a request of litellm's; CallFailed, kept too, where it has no reply."""
         body = await request.aread()
         headers = {k: v for k, v in request.headers.items() if k.lower() not in OWN_HEADERS}
-        if self._replies:
-            # INVARIANT: one call is one request. A second one is litellm's own idea of a retry.
+        if self._asked or self.failure:
+            # INVARIANT: one call is one request. A second one is litellm's own idea of a retry,
+            # also where the first one had no reply.
             self.fail(CallFailed(Fault.BROKEN))
+        self._asked = True
         try:
             reply = await self.transport.open(
                 Sending(
@@ -95,6 +100,11 @@ class Passage:
         """Keep the first failure, and raise it."""
         self.failure = self.failure or failure
         raise failure
+
+    def attest(self) -> None:
+        """CallFailed(LIED) where litellm has an answer that came by no reply of ours."""
+        if not self._replies:
+            self.fail(CallFailed(Fault.LIED))
 
     def commit(self) -> None:
         """Note the first committing event: idle time counts from here on."""
@@ -169,6 +179,42 @@ def _sync_client(*_: Any, **__: Any) -> httpx.Client:
     return httpx.Client(transport=_Shut(), trust_env=False, follow_redirects=False)
 
 
+def _barred(fault: Fault) -> Callable[..., NoReturn]:
+    """Return what stands in for a way around the door: it fails the call, also if swallowed."""
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        failure = CallFailed(fault)
+        if (passage := PASSAGE.get()) is not None:
+            passage.fail(failure)
+        raise failure
+
+    return refuse
+
+
+def _bar() -> None:
+    """Bar what would dial, or look up a name, without an httpx client: aiohttp, and media.
+
+    A provider that wants aiohttp is none for us; a picture by address is the client's own fault.
+    litellm looks up a picture's host before it fetches it: the name alone already tells something.
+    """
+    from litellm.litellm_core_utils import url_utils  # noqa: PLC0415
+    from litellm.llms.custom_httpx import (  # noqa: PLC0415
+        aiohttp_handler,
+        aiohttp_transport,
+        http_handler,
+    )
+
+    catalog, caller = _barred(Fault.CATALOG), _barred(Fault.CALLER)
+    sessions: Any = aiohttp_handler.BaseLLMAIOHTTPHandler
+    sessions._get_async_client_session = catalog  # noqa: SLF001
+    wires: Any = aiohttp_transport.LiteLLMAiohttpTransport
+    wires.handle_async_request = catalog
+    makers: Any = http_handler.AsyncHTTPHandler
+    makers._create_async_transport = staticmethod(catalog)  # noqa: SLF001
+    media: Any = url_utils
+    media.validate_url = caller
+
+
 def litellm_available() -> bool:
     """Tell whether the `litellm` extra is installed, without importing it."""
     return importlib.util.find_spec("litellm") is not None
@@ -201,6 +247,7 @@ def load() -> ModuleType:
     handlers: Any = http_handler
     handlers.AsyncHTTPHandler.create_client = _async_client
     handlers.HTTPHandler.create_client = _sync_client
+    _bar()
     module: Any = litellm
     module.aclient_session = _async_client()
     module.client_session = _sync_client()

@@ -6,21 +6,36 @@ The import takes seconds, so these tests share one process-wide import.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import httpx
 import pytest
 
+from router.policy.dialects import LITELLM_PROVIDERS
 from router.policy.targets import Credential
 from router.upstreams.call import CallFailed, Fault, Usage
 from router.upstreams.litellm import _within
 from router.upstreams.litellm_door import PASSAGE, Door, Passage, litellm_available, load
-from tests.scripted import Answer, HangUp, Scripted, Send, Stall, head, scripted
-from tests.upstreams.calls import call, capabilities, failure, streamed, target, with_deadlines
+from tests.scripted import DONE, Answer, HangUp, Scripted, Send, Stall, head, scripted
+from tests.upstreams.calls import (
+    USAGE,
+    USAGE_CHUNK,
+    call,
+    capabilities,
+    chunk,
+    failure,
+    streamed,
+    target,
+    with_deadlines,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from router.policy.targets import Target
@@ -31,6 +46,8 @@ pytestmark = [
     pytest.mark.xdist_group("litellm"),
     # litellm turns this one off itself; pytest turns it on again.
     pytest.mark.filterwarnings("ignore:Item .* on TypedDict class:UserWarning"),
+    # litellm reads every attribute of a chunk, the ones that pydantic is about to move too.
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*:DeprecationWarning"),
 ]
 
 CANARY = "canary-51c2"
@@ -65,11 +82,89 @@ EVENTS: list[dict[str, Any]] = [
     },
     {"type": "message_stop"},
 ]
+COMPLETION = {
+    "id": "c-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "hi there"},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": USAGE,
+    "service_tier": "on_demand",
+}
+CHUNKS = [
+    chunk({"role": "assistant", "content": "hi "}),
+    chunk({"content": "there"}),
+    chunk(finish_reason="stop"),
+    USAGE_CHUNK,
+    DONE,
+]
+GENERATED = {
+    "candidates": [
+        {
+            "content": {"role": "model", "parts": [{"text": "hi there"}]},
+            "finishReason": "STOP",
+            "index": 0,
+        }
+    ],
+    "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
+}
+OPENAI_SHAPED = ("/chat/completions", COMPLETION, Answer.stream(*CHUNKS))
 
 
 def frames_of(events: list[dict[str, Any]]) -> list[bytes]:
     """Return the events as Anthropic frames them."""
     return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
+
+
+# What each provider let out is asked at, and answers: whole, and as a stream.
+PROVIDERS: dict[str, tuple[str, Any, Answer]] = {
+    "anthropic": ("/v1/messages", ANSWER, Answer.packets(*frames_of(EVENTS))),
+    "gemini": ("/models/m-1:", GENERATED, Answer.stream(GENERATED)),
+    "deepseek": OPENAI_SHAPED,
+    "fireworks_ai": OPENAI_SHAPED,
+    "groq": OPENAI_SHAPED,
+    "mistral": OPENAI_SHAPED,
+    "openrouter": OPENAI_SHAPED,
+    "together_ai": OPENAI_SHAPED,
+    "xai": OPENAI_SHAPED,
+}
+
+
+class Dialled:
+    """What the process dialled and which names it looked up, as Python's audit events tell."""
+
+    def __init__(self) -> None:
+        self.watching = False
+        self.seen: list[Any] = []
+
+    def note(self, event: str, args: tuple[Any, ...]) -> None:
+        """Note one audit event."""
+        if not self.watching:
+            return
+        if event == "socket.connect":
+            self.seen.append(args[1])
+        elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
+            self.seen.append(args[0])
+
+
+# One for the process: a hook cannot be taken back.
+DIALLED = Dialled()
+sys.addaudithook(DIALLED.note)
+
+
+@pytest.fixture
+def dialled() -> Iterator[Dialled]:
+    """Return what notes from now on everything that is dialled or looked up."""
+    DIALLED.seen.clear()
+    DIALLED.watching = True
+    yield DIALLED
+    DIALLED.watching = False
 
 
 @pytest.fixture
@@ -254,28 +349,155 @@ async def test_without_a_call_of_ours_litellm_reaches_nothing() -> None:
 async def test_another_host_is_refused(upstreams: Upstreams, key: Credential) -> None:
     """Whatever address litellm makes up, only the target's own is dialled."""
     async with scripted() as elsewhere, scripted() as server:
-        passage = Passage(call(claude(server, key)), upstreams._transport)
-        token = PASSAGE.set(passage)
-        async with httpx.AsyncClient(transport=Door()) as client:
-            for url in (elsewhere.url, server.url.replace("127.0.0.1", "localhost")):
+        for url in (elsewhere.url, server.url.replace("127.0.0.1", "localhost")):
+            token = PASSAGE.set(Passage(call(claude(server, key)), upstreams._transport))
+            async with httpx.AsyncClient(transport=Door()) as client:
                 with pytest.raises(CallFailed) as caught:
                     await client.post(url, json={})
                 assert caught.value.fault is Fault.CATALOG
-        PASSAGE.reset(token)
+            PASSAGE.reset(token)
 
         assert (elsewhere.connections, server.connections) == (0, 0)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_media_is_not_fetched(upstreams: Upstreams, key: Credential, stream: bool) -> None:
-    """Litellm downloads a picture that a provider does not take by address; not through us."""
-    async with scripted() as elsewhere, scripted(Answer.json(ANSWER)) as server:
-        to = claude(server, key)
-        part = {"type": "image_url", "image_url": {"url": elsewhere.url + "/a.png"}}
-        body = {"messages": [{"role": "user", "content": [part]}], "stream": stream}
-        await failure(upstreams, call(to, body))
+@pytest.mark.parametrize("provider", ["anthropic", "gemini"])
+async def test_media_is_not_fetched(
+    upstreams: Upstreams, key: Credential, dialled: Dialled, provider: str, stream: bool
+) -> None:
+    """Litellm downloads a picture that a provider does not take by address; not through us.
 
+    It does not look up its host either: a name can tell as much as a request.
+    """
+    async with scripted() as elsewhere, scripted(Answer.json(ANSWER)) as server:
+        to = claude(server, key, model=f"{provider}/m-1")
+        address = elsewhere.url.replace("127.0.0.1", "localhost") + "/a.png"
+        part = {"type": "image_url", "image_url": {"url": address}}
+        body = {"messages": [{"role": "user", "content": [part]}], "stream": stream}
+        dialled.seen.clear()
+        seen = await failure(upstreams, call(to, body))
+
+        assert seen.fault is Fault.CALLER
+        assert dialled.seen == []
         assert (elsewhere.connections, server.connections) == (0, 0)
+
+
+def test_every_provider_let_out_is_shown() -> None:
+    """The table of the next test is the list by which the loader judges."""
+    assert PROVIDERS.keys() == LITELLM_PROVIDERS
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+async def test_a_provider_makes_one_request_and_through_us(
+    upstreams: Upstreams, key: Credential, dialled: Dialled, provider: str, stream: bool
+) -> None:
+    """One contact counted, one request seen, with the key, and nothing else dialled."""
+    path, answer, events = PROVIDERS[provider]
+    async with scripted(events if stream else Answer.json(answer)) as server:
+        to = claude(server, key, model=f"{provider}/m-1")
+        asked = call(to, {"stream": stream, "max_tokens": 50})
+        dialled.seen.clear()
+        if stream:
+            told = await streamed(upstreams, asked)
+            chunks = [json.loads(e.frame[6:]) for e in told[:-1] if e.frame is not None]
+            text = "".join(c["delta"].get("content") or "" for k in chunks for c in k["choices"])
+        else:
+            whole = await upstreams.of(to).whole(asked)
+            text = json.loads(whole.body)["choices"][0]["message"]["content"]
+
+        assert text == "hi there"
+        assert [path in request.path for request in server.requests] == [True]
+        assert "key-1" in str(server.requests[0].headers)
+        assert dict(upstreams.contacts.external) == {"claude": 1}
+        port = httpx.URL(server.url).port
+        assert set(dialled.seen) <= {("127.0.0.1", port)}
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_provider_with_sessions_of_its_own_is_barred(
+    upstreams: Upstreams, key: Credential, stream: bool
+) -> None:
+    """`aiohttp_openai` would dial past the transport: it fails, and nothing is dialled."""
+    async with scripted(Answer.json(COMPLETION)) as server:
+        to = claude(server, key, model="aiohttp_openai/m-1")
+        seen = await failed(upstreams, to, stream=stream)
+
+        assert seen.fault is Fault.CATALOG
+        assert server.connections == 0
+
+
+async def test_no_session_of_litellms_dials() -> None:
+    """Its transport over aiohttp sends nothing, and its httpx clients get none of their own."""
+    load()
+    from litellm.llms.custom_httpx.aiohttp_transport import (  # noqa: PLC0415
+        LiteLLMAiohttpTransport,
+    )
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler  # noqa: PLC0415
+
+    async with (
+        scripted(Answer.json(COMPLETION)) as server,
+        aiohttp.ClientSession() as session,
+        httpx.AsyncClient(transport=LiteLLMAiohttpTransport(client=session)) as client,
+    ):
+        with pytest.raises(CallFailed):
+            await client.get(server.url)
+        with pytest.raises(CallFailed):
+            AsyncHTTPHandler._create_async_transport()
+
+        assert server.connections == 0
+
+
+@pytest.fixture
+def inventor() -> Iterator[str]:
+    """Return a model of a provider that answers without asking anybody."""
+    litellm: Any = load()
+
+    class Inventor(litellm.CustomLLM):  # type: ignore[misc]
+        async def acompletion(self, *_: Any, model_response: Any, **__: Any) -> Any:
+            model_response.choices[0].message.content = "made up"
+            return model_response
+
+        async def astreaming(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+            piece = {"text": "made up", "is_finished": True, "finish_reason": "stop", "index": 0}
+            yield {**piece, "tool_use": None, "usage": None}
+
+    litellm.custom_provider_map = [{"provider": "inventor", "custom_handler": Inventor()}]
+    yield "inventor/m-1"
+    litellm.custom_provider_map = []
+    litellm.provider_list.remove("inventor")
+    litellm._custom_providers.remove("inventor")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_by_no_reply_of_ours_is_a_lie(
+    upstreams: Upstreams, key: Credential, inventor: str, stream: bool
+) -> None:
+    """Whatever way an answer came that no request of ours brought, it is not given out."""
+    async with scripted() as server:
+        seen = await failed(upstreams, claude(server, key, model=inventor), stream=stream)
+
+        assert seen.fault is Fault.LIED
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("first", [Answer.json(ANSWER), Answer.raw(HangUp())])
+async def test_a_second_request_of_one_call_is_refused(
+    upstreams: Upstreams, key: Credential, first: Answer
+) -> None:
+    """Also where the first one had no reply: it may have been worked on all the same."""
+    async with scripted(first, Answer.json(ANSWER)) as server:
+        passage = Passage(call(claude(server, key)), upstreams._transport)
+        request = httpx.Request("POST", server.url, json={})
+        with contextlib.suppress(CallFailed):
+            await passage.open(request)
+        with pytest.raises(CallFailed):
+            await passage.open(request)
+        passage.close()
+
+        assert dict(upstreams.contacts.external) == {"claude": 1}
+        assert server.connections == 1
 
 
 async def test_a_stream_that_breaks_says_so(upstreams: Upstreams, key: Credential) -> None:
