@@ -121,7 +121,13 @@ class GuardedConnector(aiohttp.TCPConnector):
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         if ATTEMPT.get().fresh:
             return None
-        return await super()._get(key, traces)
+        while (kept := await super()._get(key, traces)) is not None:
+            # INVARIANT: what came on an idle connection is nobody's answer. aiohttp's pool asks
+            # only whether it is connected; one with bytes waiting would answer the next caller.
+            if kept.protocol is not None and not kept.protocol.should_close:
+                return kept
+            kept.close()
+        return None
 
     async def _create_connection(
         self,
