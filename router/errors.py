@@ -11,6 +11,7 @@
     ├── NotFound               404  no such path or decision
     ├── ModelNotFound          404
     ├── MethodNotAllowed       405
+    ├── RequestTimeout         408
     ├── RequestTooLarge        413
     ├── InternalError          500  our own fault
     ├── UpstreamError          502
@@ -138,6 +139,15 @@ class MethodNotAllowed(ApiError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+    retryable = None
+
+
+class RequestTimeout(ApiError):
+    """The body did not arrive in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
     retryable = None
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from router import __version__
 from router.api.answers import answer_errors
+from router.api.door import router_headers
 from router.errors import AdminForbidden
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _calls(operations: Operations, token: str) -> APIRouter:
         why_not: Annotated[str | None, Query()] = None,
     ) -> dict[str, Any]:
         """Tell what would be decided now for a request body or facts; nothing is sent."""
-        ours = {n: v for n, v in request.headers.items() if n.startswith("x-router-")}
+        ours = router_headers(request.scope["headers"])
         # The very bytes: what the gateway would refuse to parse is refused here, too.
         asked = await request.body()
         return operations.explain(asked, key=key, headers=ours, why_not=why_not)

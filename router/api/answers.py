@@ -39,6 +39,9 @@ def error_headers(error: ApiError) -> dict[str, str]:
         headers["retry-after"] = str(error.retry_after_s)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if error.status == 408:
+        # RFC 9110, 15.5.9: what is left of the body is not waited for.
+        headers["connection"] = "close"
     return headers
 
 

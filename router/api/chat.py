@@ -9,7 +9,7 @@ import msgspec
 
 from router.api.answers import EVENTS, JSON, encoded, error_headers, raw
 from router.api.door import request_id
-from router.errors import ApiError, InternalError, NoCapacity, RequestTooLarge
+from router.errors import ApiError, InternalError, NoCapacity, RequestTimeout, RequestTooLarge
 from router.telemetry import log
 
 if TYPE_CHECKING:
@@ -85,13 +85,15 @@ class ChatRoute:
         metrics: Metrics,
         max_body_bytes: int,
         max_in_flight: int,
+        body_s: float,
     ) -> None:
-        """Take the parts and the two bounds."""
+        """Take the parts and the bounds; `body_s` is how long a whole body may take."""
         self._gateway = gateway
         self._door = door
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._max_in_flight = max_in_flight
+        self._body_s = body_s
         self._in_flight = 0
         self.draining = False
 
@@ -120,7 +122,12 @@ class ChatRoute:
         if self.draining or self._in_flight > self._max_in_flight:
             raise NoCapacity("The gateway is full; try again.", retry_after_s=FULL_RETRY_AFTER_S)
         caller = self._door.caller(scope["headers"])
-        body = await self._body(scope, receive)
+        try:
+            # A client that stalls would keep its place in flight for ever.
+            async with asyncio.timeout(self._body_s):
+                body = await self._body(scope, receive)
+        except TimeoutError:
+            raise RequestTimeout(f"The body took longer than {self._body_s:g} seconds.") from None
         await _while_connected(receive, self._gateway.answer(body, caller, out.request_id, out))
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:

@@ -16,7 +16,7 @@ from router.errors import InvalidApiKey
 from router.policy.keys import ANONYMOUS, Key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from router.loading import Live
 
@@ -33,22 +33,15 @@ class Door:
         self._auth = auth
         self._secret = secret
 
-    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
         """Return who asks; InvalidApiKey where the key is missing, unknown or expired."""
-        ours: dict[str, str] = {}
-        credentials: list[bytes] = []
-        for name, value in headers:
-            if name == b"authorization":
-                credentials.append(value)
-            elif name.startswith(b"x-router-"):
-                # Strategy: a header sent twice counts as both; no label is named "a,b", so it is
-                # refused or OTHER, never silently the one that an attacker put first.
-                key = name.decode("latin-1")
-                text = value.decode("latin-1")
-                ours[key] = f"{ours[key]},{text}" if key in ours else text
+        credentials = [value for name, value in headers if name == b"authorization"]
         now_s = time.time()
         return Caller(
-            key=self._key(credentials, now_s), headers=ours, received_at=now_s, secret=self._secret
+            key=self._key(credentials, now_s),
+            headers=router_headers(headers),
+            received_at=now_s,
+            secret=self._secret,
         )
 
     def _key(self, credentials: list[bytes], now_s: float) -> Key:
@@ -61,6 +54,21 @@ class Door:
                 if found is not None:
                     return found
         raise InvalidApiKey("Send a valid key as Authorization: Bearer KEY.")
+
+
+def router_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the `x-router-*` headers, by name.
+
+    A header sent twice counts as both: no label is named "a,b", so it is refused or OTHER, never
+    silently the one that an attacker put first or last.
+    """
+    ours: dict[str, str] = {}
+    for name, value in headers:
+        if name.startswith(b"x-router-"):
+            key = name.decode("latin-1")
+            text = value.decode("latin-1")
+            ours[key] = f"{ours[key]},{text}" if key in ours else text
+    return ours
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
