@@ -327,7 +327,14 @@ def test_thinking_is_read_in_either_spelling(
         ),
         ({"parts.fps": 1}, {"unknown"}),
         ({"tools": [{"type": "web_search"}]}, {"tools", "unknown"}),
-        ({"tools": [{"type": "function"}]}, {"tools"}),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, {"tools"}),
+        ({"tools": [{"type": "function"}]}, {"tools", "unknown"}),
+        (
+            {"tools": [{"type": "function", "function": {}, "googleSearch": {}}]},
+            {"tools", "unknown"},
+        ),
+        ({"tool_choice": {"type": "web_search"}}, {"tool_choice", "unknown"}),
+        ({"response_format": {"type": "text", "grammar": "x"}}, {"response_format", "unknown"}),
     ],
 )
 def test_fields(changes: dict[str, Any], fields: set[str]) -> None:
@@ -456,3 +463,44 @@ def test_arbitrary_trees_raise_nothing_else(
     trees = (top, body(messages=[{"role": "user", "content": parts}]) | top)
 
     assert all(complaint(msgspec.json.encode(tree)).isprintable() for tree in trees)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "refusal", "refusal": "word " * 4000}]},
+        {"role": "assistant", "content": None, "refusal": "word " * 4000},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "word " * 4000}},
+        {"role": "user", "name": "word " * 4000, "content": "a"},
+        {"role": "user", "content": "data:" + "word " * 4000},
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"detail": "word " * 4000}}],
+        },
+    ],
+)
+def test_text_counts_wherever_it_stands(message: dict[str, Any]) -> None:
+    """No place in a message hides its length from the rules on cost and context."""
+    assert read(body(messages=[message])).tokens_estimated >= 5000
+
+
+def test_inline_media_count_as_a_part() -> None:
+    """The base64 of a picture is no text."""
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+
+    assert read(body(messages=[{"role": "user", "content": [part]}])).tokens_estimated < 1100
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"tools":[' + b"{}," * 500_000 + b"{}]}", b"[" + b"1," * 2_000_001]
+)
+def test_what_would_fill_memory_is_not_parsed(raw: bytes) -> None:
+    """A body of very many tiny things is refused before it is taken apart."""
+    with pytest.raises(InvalidRequest, match="too many"):
+        parse(raw)
+
+
+def test_answers_are_bounded() -> None:
+    """More answers than the schema allows are an error, and no number that breaks a price."""
+    with pytest.raises(InvalidRequest, match="at most 128"):
+        read(body(n=2**62))

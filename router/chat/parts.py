@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from router.errors import InvalidRequest
-from router.policy.dialects import MESSAGE_KEYS, PART_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,16 +32,6 @@ def content_parts(messages: list[Tree]) -> Iterator[tuple[str, Tree]]:
                 yield f"messages[{i}].content[{j}]", part
 
 
-def content_keys(messages: list[Tree]) -> set[str]:
-    """Return the keys of messages and parts that the schema does not know, with a prefix."""
-    found: set[str] = set()
-    for message in messages:
-        found.update("messages." + key for key in message.keys() - MESSAGE_KEYS)
-    for _, part in content_parts(messages):
-        found.update("parts." + key for key in part.keys() - PART_KEYS)
-    return found
-
-
 def modalities(messages: list[Tree]) -> tuple[frozenset[str], set[str]]:
     """Return the modalities of all parts, and what they need beyond that."""
     kinds: set[str] = set()
@@ -51,8 +40,9 @@ def modalities(messages: list[Tree]) -> tuple[frozenset[str], set[str]]:
         kind = part.get("type")
         if not isinstance(kind, str):
             raise InvalidRequest(f"{place}.type must be a string.", param=f"{place}.type")
-        if kind == "text" and not isinstance(part.get("text"), str):
-            raise InvalidRequest(f"{place}.text must be a string.", param=f"{place}.text")
+        for key in ("text", "refusal"):
+            if (kind == key or key in part) and not isinstance(part.get(key), str):
+                raise InvalidRequest(f"{place}.{key} must be a string.", param=f"{place}.{key}")
         modality = PART_MODALITY.get(kind)
         if modality is None:
             needs.add("unknown_part")
@@ -88,5 +78,5 @@ def _is_remote(text: tuple[str, str]) -> bool:
     start = value.lstrip()[:64].lower()
     if start.startswith("data:"):
         return False
-    addresses = key in {"url", "image_url", "video_url", "video", "file_id"}
+    addresses = key.endswith("url") or key in {"video", "file_id"}
     return addresses or "://" in start or start.startswith(("file:", "//"))

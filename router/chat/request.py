@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from router.chat.parts import content_keys, modalities
+from router.chat.parts import modalities
 from router.chat.schema import ROLES, Body, Tree
+from router.chat.strangers import content_strangers, has_strangers
 from router.chat.tokens import tokens_estimated
 from router.errors import InvalidRequest
 from router.policy.facts import MODALITIES
@@ -30,6 +31,12 @@ STEERING: Final = frozenset(
     routing skip_policy timeout transforms models route api_type deployment_id
     """.split()
 )
+
+
+# Far beyond any conversation, also one full of code: what only an attack sends.
+MOST_CONTAINERS: Final = 500_000
+MOST_ITEMS: Final = 2_000_000
+MOST_ANSWERS: Final = 128  # OpenAI's own bound of n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +70,9 @@ def parse(raw: bytes) -> ChatRequest:
     if body.stream_options and not body.stream:
         raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
     fields = {_outer(name) for name, value in tree.items() if value is not None}
-    # A tool that is no function runs on the vendor's side: a knob of its own.
-    if any(tool.get("type") != "function" for tool in body.tools or ()):
+    if has_strangers(tree):
         fields.add("unknown")
-    fields |= content_keys(tree["messages"])
+    fields |= content_strangers(tree["messages"])
     kinds, needs = modalities(tree["messages"])
     thinking = _thinking(body)
     if set(body.chat_template_kwargs or ()) <= {"enable_thinking"}:
@@ -93,6 +99,9 @@ def parse(raw: bytes) -> ChatRequest:
 
 def decoded(raw: bytes) -> Tree:
     """Return the JSON object of a body; InvalidRequest where it is none, or has a key twice."""
+    if raw.count(b"{") + raw.count(b"[") > MOST_CONTAINERS or raw.count(b",") > MOST_ITEMS:
+        # Counted before parsing: an object takes thirty times the memory of its two bytes.
+        raise InvalidRequest("The body has too many objects, lists or items.")
     try:
         tree = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -213,6 +222,8 @@ def _max_output(body: Body) -> int | None:
 
 def _answers(body: Body) -> int:
     """Return how many answers are asked for: each is paid for."""
+    if body.n is not None and body.n > MOST_ANSWERS:
+        raise InvalidRequest(f"n must be at most {MOST_ANSWERS}.", param="n")
     if body.n is not None and body.n < 1:
         raise InvalidRequest("n must be at least 1.", param="n")
     return body.n or 1
