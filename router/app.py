@@ -19,6 +19,7 @@ from router.api.chat import ChatRoute
 from router.api.door import Door
 from router.api.gauges import Gauges
 from router.api.operations import Operations
+from router.api.protocol import bounded, connections_of, raise_descriptors
 from router.api.public import public_app
 from router.gateway.gateway import Gateway
 from router.gateway.recent import Archive, Recent
@@ -45,6 +46,7 @@ MOST_PLACES = 100
 STDOUT = 1
 # How long the last records may take to be written when the gateway stops, in seconds.
 FLUSH_S = 5.0
+WRITER_WATCH_S = 0.5
 
 
 class App:
@@ -65,6 +67,7 @@ class App:
             file=settings.records,
             stdout=STDOUT if settings.records_stdout or settings.records is None else None,
             capacity=settings.record_queue,
+            rotation_check_s=0.0,  # a look costs 2 µs; a record in a removed file is lost
         )
         self._controls = Controls(settings.state / "controls.json")
         self._upstreams = Upstreams(settings.cluster_cidrs)
@@ -89,12 +92,11 @@ class App:
         the state folder cannot be had.
         """
         self._writer.start()
-        if not self._writer.can_write:
-            log().error("records.cannot_write", errno=self._writer.fault)
         self._controls.load()
         await self._live.start()
         await asyncio.gather(*self._tasks)  # what the first policy needs
         self._tasks.append(asyncio.create_task(self._live.run(), name="policy-watch"))
+        self._tasks.append(asyncio.create_task(self._watch_writer(), name="writer-watch"))
         door = Door(live=self._live, auth=self._settings.auth == "on", secret=self._secret)
         recent = Recent()
         gateway = Gateway(
@@ -120,12 +122,13 @@ class App:
             metrics=self.metrics,
             max_body_bytes=self._settings.max_body_bytes,
             max_in_flight=self._settings.max_in_flight,
+            body_s=self._settings.body_s,
         )
         self.metrics.registry.register(
             Gauges(writer=self._writer, contacts=self._upstreams.contacts)
         )
-        archive = Archive(recent=recent, file=self._settings.records)
-        public = public_app(chat=self._chat, door=door, live=self._live, decisions=archive)
+        self._archive = Archive(recent=recent, file=self._settings.records)
+        public = public_app(chat=self._chat, door=door, live=self._live, decisions=self._archive)
         admin = admin_app(
             operations=self._operations,
             registry=self.metrics.registry,
@@ -133,7 +136,9 @@ class App:
         )
         settings = self._settings
         self.admin_url = await self._listen(admin, settings.admin_host, settings.admin_port)
-        self.public_url = await self._listen(public, settings.host, settings.port)
+        self.public_url = await self._listen(
+            public, settings.host, settings.port, connections_of(settings.max_connections)
+        )
         self._operations.started = True
         if settings.auth == "off":
             log().warning("auth.off", meaning="whoever reaches the public port is served")
@@ -149,12 +154,13 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._archive.close()
         await self._upstreams.close()
         left = await asyncio.to_thread(self._writer.close, FLUSH_S)
         if left:
             log().error("records.lost", count=left)
 
-    async def _listen(self, app: FastAPI, host: str, port: int) -> str:
+    async def _listen(self, app: FastAPI, host: str, port: int, most: int | None = None) -> str:
         """Serve an app on a port of its own; return its address. OSError where it is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -170,6 +176,8 @@ class App:
         config = uvicorn.Config(
             app,
             loop="none",
+            http=bounded(head_s=self._settings.head_s, max_connections=most),
+            ws="none",  # a connection that were handed over would leave those bounds
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -198,14 +206,32 @@ class App:
                     origin="last_good" if self._refused_at_start else "folder",
                 )
             )
+        held, policy = self._controls.held, snapshot.policy
+        for name in sorted(
+            (held.switches - policy.switches) | (held.suspended - policy.targets.keys())
+        ):
+            # A renamed switch or target is no longer stopped by its old name.
+            log().error("controls.without_effect", name=name)
         self._digest = digest
         self._refused_at_start = False
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks.append(asyncio.create_task(self._fit(snapshot), name="fit"))
 
     async def _fit(self, snapshot: Snapshot) -> None:
-        for name in await self._upstreams.fit(snapshot.policy.targets.values()):
-            log().error("target.not_callable", target=name, why="install qwen-router[litellm]")
+        for name, why in await self._upstreams.fit(snapshot.policy.targets.values()):
+            log().error("target.not_callable", target=name, why=why)
+
+    async def _watch_writer(self) -> None:
+        """Say when records can no longer be written, and when they can again."""
+        could = True
+        while True:
+            if self._writer.can_write != could:
+                could = not could
+                event = "records.can_write_again" if could else "records.cannot_write"
+                log().error(
+                    event, errno=self._writer.fault, external_targets="in" if could else "out"
+                )
+            await asyncio.sleep(WRITER_WATCH_S)
 
     def _rejected(self, problems: tuple[Problem, ...]) -> None:
         """Say that an edit was refused, with every place: record, metric, log."""
@@ -252,6 +278,7 @@ def _shown(host: str) -> str:
 def run(settings: Settings) -> int:
     """Run a gateway until SIGTERM or SIGINT; return the exit code."""
     configure_logging()
+    raise_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(settings))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -12,6 +14,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Network = IPv4Network | IPv6Network
+# Shorter ones could be guessed; those that are made have 43 characters.
+SHORTEST_SECRET = 16
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -56,7 +60,9 @@ class Settings(BaseSettings):
         description="Networks in which targets of location cluster may be dialled, by comma.",
     )
     instance: str = Field(
-        "gateway", description="Name of this replica, in the id of its record chain."
+        "gateway",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of this replica, in the id of its record chain.",
     )
     durable_label: str | None = Field(
         None,
@@ -64,9 +70,28 @@ class Settings(BaseSettings):
         "is written, whatever the target.",
     )
     max_body_bytes: int = Field(
-        64 * 1024 * 1024, ge=1, description="Largest request body, in bytes."
+        16 * 1024 * 1024, ge=1, description="Largest request body, in bytes."
     )
     max_in_flight: int = Field(1000, ge=1, description="Requests in flight; more get 503.")
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        description="Open connections on the public port; a new one above that is closed at once. "
+        "Never more than half of the descriptors that the process may open.",
+    )
+    head_s: float = Field(
+        15.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a connection has to send a whole request head; then it is "
+        "closed.",
+    )
+    body_s: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a request body has to arrive; then it gets 408.",
+    )
     record_queue: int = Field(
         10_000, ge=1, description="Decisions that may wait for the record writer."
     )
@@ -91,16 +116,31 @@ class Settings(BaseSettings):
 def kept_secret(file: Path) -> str:
     """Return the secret that is kept in a file, making it (mode 0600) where there is none.
 
-    OSError where it can be neither read nor made.
+    OSError where it can be neither read nor made, is too short, or is open to others.
     """
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text(encoding="ascii").strip()
-    with os.fdopen(descriptor, "w", encoding="ascii") as made:
-        secret = secrets.token_urlsafe(32)
-        made.write(secret + "\n")
+    with contextlib.suppress(FileExistsError):
+        _make_secret(file)
+    if file.stat().st_mode & 0o077:
+        raise OSError(errno.EPERM, "is open to others; chmod 600 it", str(file))
+    secret = file.read_bytes().decode("ascii", "replace").strip()
+    if len(secret) < SHORTEST_SECRET or not secret.isascii():
+        raise OSError(errno.EINVAL, "holds no secret; remove it to have one made", str(file))
     return secret
+
+
+def _make_secret(file: Path) -> None:
+    """Make the file as a whole or not at all; FileExistsError where somebody was first."""
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as made:
+            made.write(secrets.token_urlsafe(32) + "\n")
+            made.flush()
+            os.fsync(made.fileno())
+        # A link, unlike a rename, never takes the place of a file that is there.
+        os.link(partial, file)
+    finally:
+        partial.unlink()
 
 
 def secret_of(settings: Settings) -> bytes:

@@ -25,9 +25,18 @@ def pytest_make_parametrize_id(val: Any) -> str | None:
 
 
 def _shown(value: Any) -> str | None:
-    if isinstance(value, set | frozenset):
-        return "{" + ", ".join(sorted(map(str, value))) + "}"
     if isinstance(value, type):
         return value.__name__
-    plain = value is None or isinstance(value, str | int | float | list | dict | tuple)
-    return str(value) if plain else None
+    plain = isinstance(value, set | frozenset | str | int | float | list | dict | tuple)
+    return _ordered(value) if plain or value is None else None
+
+
+def _ordered(value: Any) -> str:
+    """Return a value as text with every set inside it in order."""
+    if isinstance(value, set | frozenset):
+        return "{" + ", ".join(sorted(map(_ordered, value))) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_ordered, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_ordered(v)}" for k, v in value.items()) + "}"
+    return str(value) if isinstance(value, str | int | float) or value is None else "_"

@@ -49,6 +49,11 @@ class Gauges(Collector):
         for name, text, counts in (
             ("router_contacts", "Requests that the transport let out.", self._contacts.made),
             ("router_external_contacts", "Those to external targets.", self._contacts.external),
+            (
+                "router_reconnects",
+                "Those sent once more: a kept connection was dead.",
+                self._contacts.reconnected,
+            ),
             ("router_addresses_refused", "Addresses not dialled.", self._contacts.refused),
         ):
             yield _by_target(name, text, counts)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import httpx
 import typer
 
-from router.cli.check import loaded
+from router.cli.check import loaded, refuse
 from router.cli.output import FINDING, GOOD, USAGE, console, stop, table
 from router.cli.telling import TELLING, Seen, Telling
+from router.loading import PolicyProblems
 from router.settings import LOOPBACK, Settings
 from router.telemetry import configure_logging
 
@@ -57,6 +58,10 @@ def demo(
     configure_logging(logging.ERROR)
     try:
         good = asyncio.run(_demo(policies, once=once, real=real))
+    except PolicyProblems as found:
+        refuse(found, json=False)
+    except OSError as error:
+        stop(f"The demo cannot start: {error.strerror}.", USAGE)
     except KeyboardInterrupt:
         raise typer.Exit(GOOD) from None
     raise typer.Exit(GOOD if good else FINDING)

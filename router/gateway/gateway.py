@@ -21,6 +21,7 @@ from router.gateway.exchange import Exchange, Moment
 from router.gateway.out import headers_of
 from router.policy.decide import decide
 from router.policy.state import State
+from router.records.schema import Malformed
 from router.records.writer import QueueFull, RecordError, Unwritten
 from router.telemetry import log
 from router.upstreams.call import Call, CallFailed, Fault
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 # How much one new time weighs in the running mean time to the first token.
 FIRST_TOKEN_WEIGHT = 0.2
+# What a stream may say before its first token: a role and little else.
+MOST_HELD_BYTES = 1024 * 1024
+# A body above this is parsed in a thread, one at a time: streams go on meanwhile.
+LARGE_BODY_BYTES = 256 * 1024
 
 
 class Gateway:
@@ -59,6 +64,7 @@ class Gateway:
         durable_label: str | None,
     ) -> None:
         """Take the parts; `durable_label` as in the settings."""
+        self._large_body = asyncio.Semaphore(1)
         self._live = live
         self._controls = controls
         self._writer = writer
@@ -89,7 +95,8 @@ class Gateway:
         whatever is under way is closed, and the record says `abandoned`.
         """
         arrived = time.perf_counter()
-        exchange = await self._decided(parse(raw), caller, request_id, arrived)
+        chat = await self._read(raw)
+        exchange = await self._decided(chat, caller, request_id, arrived)
         try:
             if exchange.decision.refusal:
                 error = refusal_of(exchange.decision, exchange.id)
@@ -104,6 +111,12 @@ class Gateway:
             raise
         finally:
             self._finish(exchange)
+
+    async def _read(self, raw: bytes) -> ChatRequest:
+        if len(raw) < LARGE_BODY_BYTES:
+            return parse(raw)
+        async with self._large_body:
+            return await asyncio.to_thread(parse, raw)
 
     async def _decided(
         self, chat: ChatRequest, caller: Caller, request_id: str, arrived: float
@@ -225,10 +238,14 @@ class Gateway:
     ) -> list[bytes]:
         """Read up to the commit point and return the frames so far; before it nothing is sent."""
         held: list[bytes] = []
+        size = 0
         async for event in events:
             exchange.saw(event)
             if event.frame is not None:
                 held.append(event.frame)
+                size += len(event.frame)
+            if size > MOST_HELD_BYTES:
+                raise CallFailed(Fault.LIED)
             if event.commits:
                 attempt.first_token = time.perf_counter()
                 self._timed(attempt)
@@ -286,7 +303,7 @@ class Gateway:
         record = exchange.finished()
         try:
             self._writer.accept(record)
-        except RecordError as error:
+        except (RecordError, Malformed) as error:
             # The client has its answer; `decisions verify` lists the decision as unfinished.
             log().error("record.not_accepted", exc_info=error)
         self._recent.finished(record)

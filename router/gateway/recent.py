@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from router.errors import NoCapacity
 from router.records.reading import find
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from router.records.schema import DecisionFinished, DecisionMade
+
+
+# Searches of the file that may wait for their turn.
+MOST_SEARCHES = 8
 
 
 class Recent:
@@ -53,11 +59,29 @@ class Archive:
         """Take both places."""
         self._recent = recent
         self._file = file
+        # One thread of its own: a search reads much, and whoever asks for what is not there must
+        # not hold up policy loading and name resolution, which share the loop's threads.
+        self._searcher = ThreadPoolExecutor(1, thread_name_prefix="archive")
+        self._searches = 0
 
     async def find(self, decision_id: str) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-        """Return the records of a decision and of its finish; None where it is not known."""
+        """Return the records of a decision and of its finish; None where it is not known.
+
+        NoCapacity where too many look in the file already.
+        """
         found = self._recent.find(decision_id)
         if found is not None or self._file is None or not self._file.exists():
             return found
-        kept = await asyncio.to_thread(find, [self._file], decision_id)
+        if self._searches >= MOST_SEARCHES:
+            raise NoCapacity("Too many look-ups of old decisions; try again.", retry_after_s=1)
+        self._searches += 1
+        try:
+            loop = asyncio.get_running_loop()
+            kept = await loop.run_in_executor(self._searcher, find, [self._file], decision_id)
+        finally:
+            self._searches -= 1
         return None if kept is None or kept.made is None else (kept.made, kept.finished)
+
+    def close(self) -> None:
+        """End the thread once its search is over."""
+        self._searcher.shutdown(wait=False, cancel_futures=True)

@@ -45,6 +45,10 @@ class _Content:
     keys: str | Problem | None
 
 
+# How long new content must stay the same before it is taken, in seconds. A writer that pauses for
+# longer in the middle of a file is not seen through: write a new file and rename it.
+SETTLE_S = 0.3
+
 # Called on the event loop. `changed` is false for an edit without meaning, and for the way back
 # from a refused edit to what was in force all along.
 OnLoaded = Callable[[Snapshot, bool], None]
@@ -115,6 +119,8 @@ class Live:
             fresh = content != self._seen
             if not (fresh or self._again):
                 return
+            if fresh and not await self._settled(content):
+                return
             self._seen = content
             try:
                 pair = await asyncio.to_thread(self._checked, content)
@@ -123,6 +129,11 @@ class Live:
                 self._refuse(found, also, silently=not fresh)
                 return
             self._swap(*pair)
+
+    async def _settled(self, content: _Content) -> bool:
+        """Tell whether the content stays as it is: not every editor writes a file in one go."""
+        await asyncio.sleep(min(SETTLE_S, self._interval_s))
+        return content == await asyncio.to_thread(self._read)
 
     async def _take_keys(self, content: _Content) -> tuple[Problem, ...]:
         """Put the keys in force beside a policy that was refused, or return what is wrong."""
