@@ -33,7 +33,7 @@ demo: $(READY) ## the gateway with stand-in models; ONCE=1 ends by itself, REAL=
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra litellm --group dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	  --generate-hashes --no-header --no-annotate \
 	  -o requirements.lock
 
 clean: ## remove .venv and caches
